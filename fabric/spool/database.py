@@ -15,7 +15,7 @@ from typing import Any
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.spool.damaged import NAMED_MAX, Damaged
 from fabric.spool.file import open_or_set_aside, set_aside
-from fabric.spool.rows import BEGINS_BYTES, checksum
+from fabric.spool.rows import BEGINS_BYTES, is_sound
 from fabric.spool.statements import Statement
 
 # In one question: SQLite binds some thousands of values, and a list of these is soon made.
@@ -99,8 +99,7 @@ class Database:
         """Meta and body of a message's row; nothing where it cannot be believed."""
         found = self._connection.execute("SELECT meta, body, sum FROM messages WHERE n = ?", (n,)).fetchone()
         meta, body, sum_ = found or (b"", b"", None)
-        is_sound = isinstance(meta, bytes) and isinstance(body, bytes) and sum_ == checksum(meta, body)
-        return (meta, body) if is_sound else (b"", b"")
+        return (meta, body) if is_sound(meta, body, sum_) else (b"", b"")
 
     def begins(self, n: int) -> bytes:
         """How a long message begins, without reading it."""
@@ -114,7 +113,7 @@ class Database:
         rows = self._connection.execute(f"SELECT {key}, meta, body, sum FROM {table} WHERE {where} ORDER BY rowid")
         for found in rows:
             name, meta, body, sum_ = found
-            if isinstance(meta, bytes) and isinstance(body, bytes) and sum_ == checksum(meta, body):
+            if is_sound(meta, body, sum_):
                 sound.append((name, meta, body))
             else:
                 bad.append(found)

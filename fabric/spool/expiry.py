@@ -11,7 +11,7 @@ from fabric.protocol.base.limits import CREDENTIALS_CACHED_MAX, ID_BYTES
 from fabric.protocol.core.ready import KeepDispatch, KeepEnd, KeepOpen, SeenAction
 from fabric.protocol.custody.dedup import SEEN_MAX
 from fabric.spool.database import ROWS_AT_ONCE, Database
-from fabric.spool.rows import SIGNER_AT, checksum, put_of
+from fabric.spool.rows import SIGNER_AT, is_sound, put_of
 from fabric.spool.sleepers import Sleepers
 from fabric.spool.statements import (
     ACTION,
@@ -96,8 +96,9 @@ class Expiry:
             sleepers.done_with(numbers)
 
     def _oldest_expired_seen(self, now_ms: int) -> list[tuple[Any, ...]]:
-        oldest = self._db.execute("SELECT n, meta FROM seen ORDER BY n LIMIT ?", (_SWEEP_ROWS,))
-        return [(n,) for n, _ in takewhile(lambda row: msgpack.unpackb(row[1])[2] <= now_ms, oldest)]
+        oldest = self._db.execute("SELECT n, meta, body, sum FROM seen ORDER BY n LIMIT ?", (_SWEEP_ROWS,))
+        sound = ((n, meta) for n, meta, body, sum_ in oldest if is_sound(meta, body, sum_))
+        return [(n,) for n, _ in takewhile(lambda row: msgpack.unpackb(row[1])[2] <= now_ms, sound)]
 
     def _expired_kept(self, now_ms: int) -> list[tuple[Any, ...]]:
         """Of the next rows, from the last call's on and round, what was remembered of actions until before now."""
@@ -113,7 +114,7 @@ class Expiry:
         expired: list[tuple[Any, ...]] = []
         for _, name, meta, body, sum_ in rows:
             at = _UNTIL_AT.get(name.partition(" ")[0])
-            if at is not None and sum_ == checksum(meta, body) and msgpack.unpackb(meta)[at] <= now_ms:
+            if at is not None and is_sound(meta, body, sum_) and msgpack.unpackb(meta)[at] <= now_ms:
                 expired.append((name,))
         return expired
 

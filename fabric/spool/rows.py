@@ -31,6 +31,11 @@ def checksum(meta: bytes, body: bytes) -> int:
     return zlib.crc32(body, zlib.crc32(meta))
 
 
+def is_sound(meta: object, body: object, sum_: object) -> bool:
+    """Whether a row that was read is as it was written; damage may reach the types of its columns."""
+    return isinstance(meta, bytes) and isinstance(body, bytes) and sum_ == checksum(meta, body)
+
+
 def row_of(meta: bytes, body: bytes) -> tuple[bytes, bytes, int]:
     """The columns of a message's row: meta, body, checksum."""
     return meta, body, checksum(meta, body)
