@@ -91,8 +91,9 @@ def _parts(read: str) -> list[str]:
 def _matches(path: Sequence[str], pattern: Sequence[str]) -> bool:
     if not pattern or not path:
         return not pattern and not path
-    if pattern[0] == "**" and len(pattern) > 1:
-        return _matches(path, pattern[1:]) or _matches(path[1:], pattern)
+    if pattern[0] == "**":
+        goes_on = not path[0].startswith(".") and (len(path) == len(pattern) == 1 or _matches(path[1:], pattern))
+        return goes_on or _matches(path, pattern[1:])
     is_shown = not path[0].startswith(".") or pattern[0].startswith(".")
     is_fit = path[0] == pattern[0] or (is_shown and fnmatchcase(path[0], pattern[0]))
     return is_fit and _matches(path[1:], pattern[1:])
