@@ -23,7 +23,7 @@ from fabric.edge.fetching.fetch import Fetch, FetchProgress, file_for
 from fabric.edge.handling.handlers import Handler, Handlers, profiles_of
 from fabric.edge.identity.identity import Identity, find_identity, load_identity
 from fabric.edge.leaving import Leaving
-from fabric.edge.logging.faults import place_of
+from fabric.edge.logging.faults import contained
 from fabric.edge.logging.log import edge_log
 from fabric.edge.loop import EdgeLoop
 from fabric.edge.messages import Action, Message
@@ -176,10 +176,8 @@ class Face:
         """
 
         def told(problem: FabricError | None) -> None:
-            try:
+            with contained(self._log, "on_link"):
                 tell(problem)
-            except Exception as error:  # noqa: BLE001 - a program's fault is not this connection's end
-                self._log.error("on_link raised", **place_of(error))
 
         self._loop.status.on_link(told)
 

@@ -6,7 +6,13 @@ A traceback holds the text of an error, which may hold what the function was giv
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # whoever only shows help reads this module too, and not what writes logs
+    import structlog
 
 # The last lines, where the error is. Enough for some thirty frames.
 TRACE_CHARS_MAX = 4_000
@@ -26,6 +32,16 @@ def place_of(error: BaseException) -> dict[str, str]:
     """Its type and where it was raised, without its text: for what a program does with what others published."""
     frames = traceback.extract_tb(error.__traceback__)[-1:]
     return {"error": type(error).__name__, "at": "".join(f"{Path(f.filename).name}:{f.lineno}" for f in frames)}
+
+
+@contextmanager
+def contained(log: structlog.typing.FilteringBoundLogger, name: str) -> Iterator[None]:
+    """What a function of the program's, known by this name, raises on the connection's thread is in the log by its type
+    and place, and ends nobody's connection."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the program's
+        log.error(f"{name} raised", **place_of(error))
 
 
 def raised_at(error: BaseException) -> str:

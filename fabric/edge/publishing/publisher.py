@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from fabric.edge.logging.faults import contained
 from fabric.edge.publishing.awaiting_keys import AwaitingKeys
 from fabric.edge.publishing.composer import Composer
 from fabric.edge.publishing.drafts import Draft
@@ -168,10 +169,8 @@ class Publisher:
             self.refused += published.records
             self._log.warning("refused", id=published.id.hex(), code=error.code.label, records=published.records)
             if self.on_refused is not None:
-                try:
+                with contained(self._log, "on_refused"):
                     self.on_refused(published.id.hex(), published.records, error)
-                except Exception as fault:  # noqa: BLE001 - a program's fault is not this connection's end
-                    self._log.error("on_refused raised", error=type(fault).__name__)
 
     def close(self, error: FabricError) -> None:
         """The connection has ended: whoever still waits for a record is told this."""

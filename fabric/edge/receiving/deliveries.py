@@ -13,6 +13,7 @@ import structlog
 from fabric.edge.approving.approver import Approver
 from fabric.edge.connection.mailbox import Mailbox
 from fabric.edge.fetching.fetches import Fetches
+from fabric.edge.logging.faults import contained
 from fabric.edge.messages import messages_of
 from fabric.edge.publishing.outbox import batch_source
 from fabric.edge.receiving.batch import Batch
@@ -85,10 +86,8 @@ class Deliveries:
         for code, records in notice.by_code().items():
             self._log.warning("not delivered", relay=notice.relay, code=code, records=records)
         if self.on_notice is not None:
-            try:
+            with contained(self._log, "on_notice"):
                 self.on_notice(notice)
-            except Exception as error:  # noqa: BLE001 - a program's fault is not this connection's end
-                self._log.error("on_notice raised", error=type(error).__name__)
 
     def _handled(self, id_: bytes, problem: Reject | None = None) -> None:
         source = batch_source(id_.hex())
